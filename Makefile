@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo check test test-slow test-servers check-oldest format bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-arrays bench-many bench-reads bench-sql-writers bench-capture bench-distant bench-hosts bench-capacity bench-hnsw rules model chaos switches docs blocks clean
+BENCHES := bench-backfill bench-dual-write bench-drift bench-state bench-locks bench-arrays bench-reads bench-sql-writers bench-capture bench-distant bench-hosts bench-capacity bench-hnsw
+
+.PHONY: setup demo check test test-slow test-servers check-oldest format $(BENCHES) bench-many rules model chaos switches docs blocks clean
 
 setup: $(STAMP)
 
@@ -57,48 +59,12 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-backfill: $(STAMP)
-	$(BIN)/python -m benchmarks.backfill
-
-bench-dual-write: $(STAMP)
-	$(BIN)/python -m benchmarks.dual_write
-
-bench-drift: $(STAMP)
-	$(BIN)/python -m benchmarks.drift
-
-bench-state: $(STAMP)
-	$(BIN)/python -m benchmarks.state
-
-bench-locks: $(STAMP)
-	$(BIN)/python -m benchmarks.locks
-
-bench-arrays: $(STAMP)
-	$(BIN)/python -m benchmarks.arrays
+# Each is a program of its own, whose head says what it does; that of hosts needs root, for network namespaces.
+$(BENCHES): bench-%: $(STAMP)
+	$(BIN)/python -m benchmarks.$(subst -,_,$*)
 
 bench-many: $(STAMP)
 	$(BIN)/python -m benchmarks.many_tables
-
-bench-reads: $(STAMP)
-	$(BIN)/python -m benchmarks.reads
-
-bench-sql-writers: $(STAMP)
-	$(BIN)/python -m benchmarks.sql_writers
-
-bench-capture: $(STAMP)
-	$(BIN)/python -m benchmarks.capture
-
-bench-distant: $(STAMP)
-	$(BIN)/python -m benchmarks.distant
-
-# Needs root: each host is a network namespace.
-bench-hosts: $(STAMP)
-	$(BIN)/python -m benchmarks.hosts
-
-bench-capacity: $(STAMP)
-	$(BIN)/python -m benchmarks.capacity
-
-bench-hnsw: $(STAMP)
-	$(BIN)/python -m benchmarks.hnsw
 
 rules: $(STAMP)
 	$(BIN)/python -m tests.rules.run

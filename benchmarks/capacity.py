@@ -3,7 +3,7 @@
     python -m benchmarks.capacity [--songs 200000] [--embeddings 60000] [--writes 2000]
 
 Starts servers of its own. Copies each table once with `sync backfill`; then one thread puts songs into both sides, and into a
-table of Postgres alone for comparison. For planning.
+table of Postgres alone for comparison. For planning: "Capacity" in docs/performance.md.
 """
 
 from __future__ import annotations

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 from support.backfills import Site, open_site
 from support.drift import table_of
@@ -44,11 +43,7 @@ def taken(site: Site, *command: str) -> tuple[int, str]:
     begun, largest, running = time.monotonic(), 0.0, site.start(*command, "--workers", "1", "--quiet", "--json")
     while not running.ended:
         assert time.monotonic() - begun < SECONDS, running.err
-        for process in (psutil.Process(running.pid), *running.children()):
-            try:
-                largest = max(largest, process.memory_info().rss / 2**20)
-            except psutil.NoSuchProcess:
-                continue
+        largest = max(largest, running.memory())
         time.sleep(0.2)
     done = running.wait()
     seconds = time.monotonic() - begun

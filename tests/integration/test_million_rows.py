@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 from support.backfills import Site, open_site
 from support.running_commands import Running, until
@@ -83,11 +82,7 @@ class Watched:
 
     def look(self) -> None:
         assert not self.running.ended, self.running.err
-        for process in (psutil.Process(self.running.pid), *self.running.children()):
-            try:
-                self.largest = max(self.largest, process.memory_info().rss / 2**20)
-            except psutil.NoSuchProcess:
-                continue
+        self.largest = max(self.largest, self.running.memory())
 
     def again(self) -> None:
         """Another worker; this one is killed, and its lease is over."""

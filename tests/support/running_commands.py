@@ -56,6 +56,16 @@ class Running:
         except psutil.NoSuchProcess:
             return []
 
+    def memory(self) -> float:
+        """MiB of the largest of its processes, now."""
+        sizes = [0.0]
+        for process in (psutil.Process(self.pid), *self.children()):
+            try:
+                sizes.append(process.memory_info().rss / 2**20)
+            except psutil.NoSuchProcess:
+                continue
+        return max(sizes)
+
     def interrupt(self) -> None:
         """Ctrl-C: SIGINT to the whole group."""
         os.killpg(self.pid, signal.SIGINT)

@@ -10,11 +10,9 @@ from typing import Any
 
 import pytest
 from cassandra.connection import _ConnectionIOBuffer
-from cassandra.segment import SegmentCodec
+from cassandra.segment import Segment, SegmentCodec
 
 from sync.adapters.cassandra.connection.wide import WideConnection
-
-MAX_PAYLOAD = 128 * 1024 - 1
 
 
 class Connection(WideConnection):
@@ -53,7 +51,11 @@ CODECS = [pytest.param(SegmentCodec, id="plain"), pytest.param(lambda: SegmentCo
 def test_messages_come_whole_in_pieces_of_any_size(codec: Any, size: int) -> None:
     """Would break: "CRC mismatch" cuts the connection wherever a piece ends within a header, and its requests are unsure."""
     dice = random.Random(size)
-    bodies = [os.urandom(dice.choice([1, 10, 300])) for _ in range(40)] + [b"a" * 200, os.urandom(3 * MAX_PAYLOAD), b"end"]
+    bodies = [os.urandom(dice.choice([1, 10, 300])) for _ in range(40)] + [
+        b"a" * 200,
+        os.urandom(3 * Segment.MAX_PAYLOAD_LENGTH),
+        b"end",
+    ]
     sent, used = io.BytesIO(), codec()
     for body in bodies:
         used.encode(sent, struct.pack(">BBhBi", 0x85, 0, 1, 8, len(body)) + body)
