@@ -142,6 +142,7 @@ def _built(server: local.PostgresServer, build: Build) -> Build:
         connection.execute("CHECKPOINT")
         connection.execute(f"SET maintenance_work_mem = '{build.memory_mb}MB'".encode())
         connection.execute(f"SET max_parallel_maintenance_workers = {build.workers}".encode())
+        connection.execute("SET min_parallel_table_scan_size = 0")  # as `sync` does for its builds
         before, wal = server_cpu(server), _number(connection, "SELECT pg_current_wal_lsn() - '0/0'::pg_lsn")
         with _Highest(server) as highest:
             begun = time.monotonic()

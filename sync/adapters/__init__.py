@@ -6,7 +6,7 @@ cassandra/       Cassandra and Astra over CQL, by the DataStax driver
 commitlog/       the commit log of a Cassandra node, read beside it
 postgres/        Postgres, by psycopg
 pulsar/          topics of change data capture, by pulsar-client and fastavro
-heap             gives memory back to the system
+heap             keeps and gives back memory that was freed
 job_serializers  which serializer (JSON or pickle) the workers read; nothing is unpickled here
 notifier_thread  notifies workers from a thread of its own, so that no caller waits for Redis
 queue            notifies workers through RQ; Postgres knows what there is to do

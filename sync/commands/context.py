@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
-if "numpy" not in sys.modules:
-    # The Cassandra driver imports it for a row format that no command uses: a third of the time in which a command starts.
-    sys.modules["numpy"] = None  # type: ignore[assignment]
-    import cassandra.protocol  # noqa: F401
-
-    del sys.modules["numpy"]
-
 from sync.settings import Config, Settings, load_config, load_settings
 
 

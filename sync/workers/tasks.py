@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from sync.adapters.heap import release_large_blocks
+from sync.adapters.heap import keep_pages
 from sync.adapters.postgres.connection.refusals import error_text
 from sync.adapters.queue import CHECK_JOB, COPY_JOB, RECONCILE_JOB
 from sync.errors import SyncError, Unreachable
@@ -58,7 +58,7 @@ def check_ranges(runs: str) -> int:
 
 
 def _ranges(runs: str, work: Work, job: str) -> int:
-    release_large_blocks()
+    keep_pages()
     settings = load_settings()
     ids = [int(run) for run in runs.split(",")]
     until = time.monotonic() + BUDGET_SECONDS

@@ -109,6 +109,35 @@ def test_an_interrupted_build_is_taken_up_without_copying_again(site: Site, sign
     assert site.sql("SELECT count(*), (SELECT state FROM sync.run) FROM sync.index") == [(0, "done")]
 
 
+SLOW = (
+    "CREATE FUNCTION slow(vector) RETURNS vector(3) IMMUTABLE PARALLEL SAFE LANGUAGE plpgsql "
+    "AS $$ BEGIN PERFORM pg_sleep(0.01); RETURN $1; END $$",
+    "CREATE INDEX tunes_slow ON tunes USING hnsw ((slow(feel)::vector(3)) vector_cosine_ops)",
+)
+
+
+def test_an_index_on_vectors_is_built_in_parallel_however_few_pages_its_table_has(site: Site) -> None:
+    """Would break: vectors of more than 2 kB lie beside the table, and one process builds the index of 100,000 of them."""
+    site.apply(*SLOW)
+    running = site.start("backfill", "--json", "--workers", "1")
+    parallel = (
+        "SELECT 1 FROM pg_stat_activity JOIN pg_stat_progress_create_index AS p ON p.pid = leader_pid "
+        "WHERE backend_type = 'parallel worker' AND index_relid = to_regclass('tunes_slow')"
+    )
+    until(lambda: site.sql(parallel), what="another process builds, too")
+    assert running.wait().code == 0
+
+
+def test_an_index_is_built_by_one_process_where_there_is_no_room_for_what_several_share(site: Site) -> None:
+    """Would break: a container's /dev/shm of 64 MB is enough for the load, and no run ever comes to its end."""
+    before = _defined(site)
+    too_much = "format('ALTER DATABASE %I SET maintenance_work_mem = %L', current_database(), '2047GB')"
+    site.sql(f"DO $$ BEGIN EXECUTE {too_much}; END $$")
+    result = site.run("backfill", "--json", "--workers", "1")
+    assert result.code == 0, result.err
+    assert _defined(site) == before
+
+
 def test_an_index_that_cannot_be_built_is_said_in_one_line(site: Site) -> None:
     """Would break: a traceback after hours of copying, or a run that counts as done without its index."""
     site.sql("CREATE FUNCTION picky(text) RETURNS int IMMUTABLE LANGUAGE sql AS $$ SELECT $1::int $$")

@@ -6,7 +6,6 @@ Reads orders from stdin, a line of JSON each: `argv`, `env`, `cwd`, `out`, `err`
 from __future__ import annotations
 
 import atexit
-import importlib
 import json
 import os
 import pkgutil
@@ -17,12 +16,13 @@ from typing import Any
 import sync.commands
 from sync import failpoints
 from sync.__main__ import run
+from sync.cli import import_command
 
 
 def main() -> None:
     """Serve until stdin ends; each order is a fork."""
     for found in pkgutil.iter_modules(sync.commands.__path__):
-        importlib.import_module(f"sync.commands.{found.name}")
+        import_command(found.name)
     for line in sys.stdin:
         pid = os.fork()
         if not pid:

@@ -54,6 +54,11 @@ def is_out_of_resources(error: psycopg.Error) -> bool:
     return error.sqlstate is not None and bool(_NO_ROOM.match(error.sqlstate))
 
 
+def lacks_shared_memory(error: psycopg.Error) -> bool:
+    """Whether there is no room for what parallel processes share (/dev/shm), rather than on the disk: both are 53100."""
+    return error.diag.source_file == "dsm_impl.c"
+
+
 @contextmanager
 def target_errors() -> Iterator[None]:
     """Raise TargetUnavailable for a broken connection, and TargetNotNow, in its own words, for a server that cannot now."""

@@ -21,6 +21,7 @@ from sync.adapters.postgres.connection.refusals import (
     error_text,
     is_out_of_resources,
     is_temporary,
+    lacks_shared_memory,
     target_errors,
     unavailable,
 )
@@ -34,6 +35,7 @@ from sync.settings import Settings
 
 _SQL = queries("schema/indexes")
 _PARALLEL_HNSW_SINCE = (0, 8, 2)
+_WORKERS = "max_parallel_maintenance_workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,20 +176,31 @@ def _is_valid(connection: Connection, name: str) -> bool:
 
 
 def _build(settings: Settings, connection: Connection, name: str, definition: str, report: Callable[[Build], None]) -> None:
-    workers = _workers(connection, definition)
-    with _ready(connection, name, workers):
-        # An interrupted concurrent build leaves an invalid index of that name.
-        connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
-        done = Event()
-        watcher = Thread(target=_watch, args=(settings, connection.info.backend_pid, name, report, done), daemon=True)
-        watcher.start()
+    with _ready(connection, name, _parallel(connection, definition)):
         try:
-            connection.execute(definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1).encode())
+            try:
+                _create(settings, connection, name, definition, report)
+            except psycopg.Error as error:
+                if isinstance(connection, Pooled) or not lacks_shared_memory(error):
+                    raise
+                # Alone it takes none, and that it is slower is better than no index: a container often has 64 MB.
+                adjust(connection, {_WORKERS: "0"})
+                _create(settings, connection, name, definition, report)
         except psycopg.Error as error:
             raise _unbuilt(connection, name, error) from None
-        finally:
-            done.set()
-            watcher.join()
+
+
+def _create(settings: Settings, connection: Connection, name: str, definition: str, report: Callable[[Build], None]) -> None:
+    # An interrupted concurrent build leaves an invalid index of that name.
+    connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}".encode())
+    done = Event()
+    watcher = Thread(target=_watch, args=(settings, connection.info.backend_pid, name, report, done), daemon=True)
+    watcher.start()
+    try:
+        connection.execute(definition.replace(" INDEX ", " INDEX CONCURRENTLY ", 1).encode())
+    finally:
+        done.set()
+        watcher.join()
 
 
 def _unbuilt(connection: Connection, name: str, error: psycopg.Error) -> SyncError:
@@ -205,28 +218,33 @@ def _unbuilt(connection: Connection, name: str, error: psycopg.Error) -> SyncErr
 
 
 @contextmanager
-def _ready(connection: Connection, name: str, workers: str) -> Iterator[None]:
+def _ready(connection: Connection, name: str, parallel: dict[str, str]) -> Iterator[None]:
     """Prepare the session for a build, which cannot run in a transaction. Raises PreflightError if a pooler would end it."""
     if isinstance(connection, Pooled):
-        why = ends_builds(connection) or ("no parallel workers may be forbidden there" if workers == "0" else "")
+        why = ends_builds(connection) or ("no parallel workers may be forbidden there" if parallel[_WORKERS] == "0" else "")
         if why:
             raise PreflightError(f"index {name} cannot be built through the pooler: {why}")
         with connection.bare():
             yield
         return
-    adjust(connection, {"max_parallel_maintenance_workers": workers})
+    adjust(connection, parallel)
     connection.execute(_SQL["more_memory"])
     connection.execute(_SQL["end_with_client"])
     yield
 
 
-def _workers(connection: Connection, definition: str) -> str:
+def _parallel(connection: Connection, definition: str) -> dict[str, str]:
+    """How many processes may build an index, as settings of the session."""
     row = connection.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'").fetchone()
     version = tuple(int(part) for part in str(row[0]).split(".")) if row else ()
     if " hnsw " in definition and version < _PARALLEL_HNSW_SINCE:
-        return "0"
+        return {_WORKERS: "0"}
     asked = connection.execute("SELECT least(8, greatest(2, current_setting('max_parallel_workers')::int / 2))").fetchone()
-    return str(asked[0]) if asked else "2"
+    found = {_WORKERS: str(asked[0]) if asked else "2"}
+    if " hnsw " in definition or " ivfflat " in definition:
+        # Postgres goes by the pages of the table itself, and vectors of more than 2 kB lie beside it.
+        found["min_parallel_table_scan_size"] = "0"
+    return found
 
 
 def _watch(settings: Settings, backend: int, name: str, report: Callable[[Build], None], done: Event) -> None:
