@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cassandra.cluster import Cluster
-from cassandra.connection import defunct_on_error
+from cassandra.connection import Timer, defunct_on_error
 from cassandra.protocol import ErrorMessage
 from cassandra.segment import CRC32_LENGTH, Segment
 
@@ -15,10 +16,33 @@ _READ_BUFFER = 1 << 18  # the driver's own 4 kB costs a system call and a Python
 _MAX_WAITING = 1 << 26  # bytes of requests that wait for the socket: some of the largest rows
 
 
+class _Timer(Timer):  # type: ignore[misc]
+    """A request's timer that lets go of the request when that has ended.
+
+    The driver's own keeps it, and the request its timer: pages of a megabyte would stay until the garbage collector comes.
+    """
+
+    def cancel(self) -> None:
+        """Also where the time is just up: what is called then does nothing."""
+        super().cancel()
+        self.callback = _nothing
+
+
+def _nothing() -> None:
+    """What a timer of a request that has ended calls."""
+
+
 class WideConnection(Cluster.connection_class):  # type: ignore[misc]
     """The driver's connection, fit for pages and rows of megabytes, which knows an outage from a wrong password."""
 
     in_buffer_size = _READ_BUFFER
+
+    @classmethod
+    def create_timer(cls, timeout: float, callback: Callable[[], object]) -> Timer:
+        """The driver's timer, which is in its event loop already, as one of the kind that lets go."""
+        timer = super().create_timer(timeout, callback)
+        timer.__class__ = _Timer
+        return timer
 
     @property
     def _socket_writable(self) -> bool:
