@@ -17,7 +17,7 @@ _MAX_WAITING = 1 << 26  # bytes of requests that wait for the socket: some of th
 
 
 class _Timer(Timer):  # type: ignore[misc]
-    """A request's timer that lets go of the request when that has ended.
+    """A request's timer that drops the request when that has ended.
 
     The driver's own keeps it, and the request its timer: pages of a megabyte would stay until the garbage collector comes.
     """
@@ -39,7 +39,7 @@ class WideConnection(Cluster.connection_class):  # type: ignore[misc]
 
     @classmethod
     def create_timer(cls, timeout: float, callback: Callable[[], object]) -> Timer:
-        """The driver's timer, which is in its event loop already, as one of the kind that lets go."""
+        """The driver's timer, which is in its event loop already, as one that drops its request in time."""
         timer = super().create_timer(timeout, callback)
         timer.__class__ = _Timer
         return timer
