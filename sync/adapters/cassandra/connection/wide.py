@@ -41,7 +41,8 @@ class WideConnection(Cluster.connection_class):  # type: ignore[misc]
     def create_timer(cls, timeout: float, callback: Callable[[], object]) -> Timer:
         """The driver's timer, which is in its event loop already, as one that drops its request in time."""
         timer = super().create_timer(timeout, callback)
-        timer.__class__ = _Timer
+        if type(timer) is Timer:  # asyncio's, where the driver has no other event loop, is one of its own
+            timer.__class__ = _Timer
         return timer
 
     @property
